@@ -102,6 +102,15 @@ const FAULTS = {
     // It reads the answers that arrived meanwhile, and reaches nobody.
     later(cluster, until, slowMs + pauseMs - 1, () => isolate(cluster, machine, random.between(2_000, 8_000)));
   },
+  'caller cut off, then its leader crashes': (cluster, until) => {
+    const { network, random } = cluster;
+    const leader = leaderOf(cluster);
+    const caller = anyPod(cluster);
+    if (leader === undefined || caller === undefined || caller === leader) return;
+    const ms = random.between(50, 1_000);
+    network.partition(caller.self.address, leader.self.address, ms);
+    later(cluster, until, ms, () => cluster.crash(leader.self.address));
+  },
   'forged view': (cluster) => {
     const [liar, victim] = [anyPod(cluster), anyPod(cluster)];
     // A forged view must not name a leader in its own term, now or later.

@@ -31,6 +31,30 @@ class IgnoresRenewals extends Expiry {
   }
 }
 
+/** Waits for the end of the version that it knows. */
+class ForgetsPutsWithoutAnswer extends Expiry {
+  readonly #known = new Set<string>();
+
+  override step(input: ExpiryInput, now: number): readonly ExpiryEffect[] {
+    if (input.type === 'elected') this.#known.clear();
+    if (input.type === 'put') this.#known.add(input.version.key);
+    if (input.type === 'listed') for (const { key } of input.versions) this.#known.add(key);
+    return input.type === 'unsettled' && this.#known.has(input.key) ? [] : super.step(input, now);
+  }
+}
+
+/** Takes each put that is answered in this term for later than those of earlier terms. */
+class IgnoresListedVersions extends Expiry {
+  readonly #put = new Set<string>();
+
+  override step(input: ExpiryInput, now: number): readonly ExpiryEffect[] {
+    if (input.type === 'elected') this.#put.clear();
+    if (input.type === 'put') this.#put.add(input.version.key);
+    if (input.type !== 'listed') return super.step(input, now);
+    return super.step({ ...input, versions: input.versions.filter(({ key }) => !this.#put.has(key)) }, now);
+  }
+}
+
 /** The deletion of an expired version has no condition. */
 class DeletesAnyVersion extends SimulatedDatabase {
   override appendIf(transactions: readonly (readonly PutItem[])[], leader: string): TransactionOutcome[] {
@@ -65,6 +89,16 @@ export const PLANTED_EXPIRY: Readonly<Record<string, PlantedBug>> = {
     parts: { ...SOUND_PARTS, fencesExpiringPuts: false },
     found: ['K6'],
     conditions: { fault: 'pod cut off from the database' },
+  },
+  'an expiring put without an answer forgotten': {
+    parts: { ...SOUND_PARTS, expiry: (limits) => new ForgetsPutsWithoutAnswer(limits) },
+    found: ['K6'],
+    conditions: { fault: 'links cut', calls: { failAfter: 0.4 } },
+  },
+  'the newer row of an earlier term ignored for an older put': {
+    parts: { ...SOUND_PARTS, expiry: (limits) => new IgnoresListedVersions(limits) },
+    found: ['K6'],
+    conditions: { fault: 'caller cut off, then its leader crashes', pauseMs: 50 },
   },
   'a key of an earlier process at the same address kept': {
     parts: { ...SOUND_PARTS, ownersByAddress: true },

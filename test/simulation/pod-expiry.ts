@@ -22,6 +22,8 @@ export const EXPIRY_LIMITS: ExpiryLimits = {
   rows: 3,
   retryMs: 200,
   pauseMs: 5,
+  trims: 2,
+  untrimmed: 3,
   graceMs: TIMING_PRESETS.local.heartbeatTimeoutMs,
   lateMs: 13_500,
 };
@@ -29,6 +31,7 @@ export const EXPIRY_LIMITS: ExpiryLimits = {
 export const EXPIRY_PREFIX = expiryPrefix('g');
 
 const DELETION_MS = 2_000;
+const TRIMMED_ROWS = 2;
 
 /** The part of its process that the expiry of keys needs. */
 export interface ExpiryHost {
@@ -84,7 +87,7 @@ export class PodExpiry {
         outcome instanceof HedgeError &&
         (outcome.code === 'OUTCOME_UNKNOWN' || outcome.details['started'] === true)
       )
-        this.step({ type: 'unsettled', key: put.key, lifetime: put.lifetime });
+        this.step({ type: 'unsettled', key: put.key });
     }
   }
 
@@ -141,14 +144,14 @@ export class PodExpiry {
         return this.#bury(effect.call, effect.token, effect.version, [EXPIRY_PREFIX + effect.version.key]);
       case 'trim': {
         const { call, token, key } = effect;
-        const trim = { key: EXPIRY_PREFIX + key, keep: 1, tombstonesBefore: 2n ** 62n, limit: 100 };
+        const trim = { key: EXPIRY_PREFIX + key, keep: 1, tombstonesBefore: 2n ** 62n, limit: TRIMMED_ROWS };
         return this.#call(
           call,
           token,
           () => database.trim(trim),
           (deleted) => {
             world.count('expiry: rows trimmed', deleted);
-            return { type: 'trimmed', call };
+            return { type: 'trimmed', call, more: deleted === TRIMMED_ROWS };
           },
         );
       }

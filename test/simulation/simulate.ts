@@ -26,7 +26,7 @@ import { SimulatedSemaphoreRows } from './semaphore-rows.js';
 import { acquireAll, runSemaphoreWorkload } from './semaphore-workload.js';
 import { SimulatedTransaction } from './transactions.js';
 import { Violation, violated } from './violation.js';
-import { openWatches, putExpiring, putInBursts, runWorkload, useDeletedKey } from './workload.js';
+import { openWatches, putExpiring, putInBursts, putPairs, runWorkload, useDeletedKey } from './workload.js';
 import type { Coverage } from './world.js';
 
 const FAULTS_END = 20_000;
@@ -112,6 +112,7 @@ export function simulate(
     openWatches(cluster, WORK_ENDS + 4_000);
     world.after(WORK_ENDS, () => (cluster.watches.hurried = true));
     putExpiring(cluster, WORK_ENDS);
+    putPairs(cluster, WORK_ENDS, conditions);
     runSemaphoreWorkload(cluster, WORK_ENDS);
     useLocks(cluster, WORK_ENDS);
     cluster.world.after(2_000, () => addJob(cluster));

@@ -1,3 +1,4 @@
+import type { Lifetime } from '../../libs/hedge/src/kv/expiry/expiry.core.js';
 import type { Cluster } from './cluster.js';
 import type { Conditions } from './faults.js';
 import type { OperationKind, PlannedItem } from './operations.js';
@@ -103,25 +104,62 @@ function planTransaction({ random, database }: Cluster): PlannedItem[] {
 
 /** One of these keys is put without a lifetime, too. */
 const EXPIRING = ['a', 'e', 'e', 'f', 'f'];
+const SHORT_MS = [300, 800, 2_000];
+/** Longer than a history. */
+const LONG_MS = 3_600_000;
 
 /** Every pod puts and renews keys with a lifetime until then. */
 export function putExpiring(cluster: Cluster, until: number): void {
-  const { database, operations, random } = cluster;
+  const { database, random } = cluster;
   actAtRandom(cluster, until, 350, (pod) => {
     const owned = random.chance(0.3);
     const key = owned ? `${pod.self.address}/${random.pick([1, 2, 3])}` : random.pick(EXPIRING);
     if (random.chance(0.2)) return readKey(cluster, pod, key);
-    const fence = random.chance(0.1) ? (pod.current()?.epoch ?? 0n) : 0n;
-    const maxReruns = fence === 0n ? Infinity : 0;
-    const by = pod.self.incarnation;
     const condition = random.chance(0.2) ? { follows: database.versions(key).at(-1) } : undefined;
-    const lifetime = owned ? { owner: pod.self } : { ttlMs: random.pick([300, 800, 2_000]) };
-    const operation = operations.begin(
-      { kind: 'expiring', lifetime, fence, maxReruns, poison: false, by },
-      { plan: [{ call: 'put', key, condition }] },
+    putOne(
+      cluster,
+      pod,
+      { call: 'put', key, condition },
+      owned ? { owner: pod.self } : { ttlMs: random.pick(SHORT_MS) },
     );
-    pod.messaging.begin(operation, 'leader', random.skewed(100, 4_000));
   });
+}
+
+/**
+ * Pairs of puts at about the same time, by any pods, of a key that nobody puts again. The first one is for long, so a leader
+ * that does not know of the second one keeps the key.
+ */
+export function putPairs(cluster: Cluster, until: number, { pauseMs = 250 }: Conditions = {}): void {
+  const { random, world } = cluster;
+  let pairs = 0;
+  actAtRandom(cluster, until, 4 * pauseMs, (pod) => {
+    const item = { call: 'put', key: `pair${(pairs += 1)}` } as const;
+    const lifetime = random.chance(0.5) ? { owner: pod.self } : { ttlMs: LONG_MS };
+    // Its caller may try it again at several leaders.
+    putOne(cluster, pod, item, lifetime, random.between(2_000, 8_000));
+    world.after(random.skewed(1, 1_000), () =>
+      actOnce(cluster, (other) =>
+        putOne(cluster, other, item, random.chance(0.3) ? { owner: other.self } : { ttlMs: random.pick(SHORT_MS) }),
+      ),
+    );
+  });
+}
+
+function putOne(
+  { operations, random }: Cluster,
+  pod: Pod,
+  item: PlannedItem,
+  lifetime: Lifetime,
+  timeoutMs = random.skewed(100, 4_000),
+): void {
+  const fence = random.chance(0.1) ? (pod.current()?.epoch ?? 0n) : 0n;
+  const maxReruns = fence === 0n ? Infinity : 0;
+  const by = pod.self.incarnation;
+  const operation = operations.begin(
+    { kind: 'expiring', lifetime, fence, maxReruns, poison: false, by },
+    { plan: [item] },
+  );
+  pod.messaging.begin(operation, 'leader', timeoutMs);
 }
 
 /** Several gets at once, of which some have the same key. */

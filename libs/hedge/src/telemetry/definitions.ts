@@ -152,7 +152,7 @@ const DEFINITIONS = {
   'hedge.kv.expired': {
     kind: 'counter',
     unit: '{key}',
-    help: 'Keys that this pod has deleted as the leader, because their time to live was over, or their process had left.',
+    help: 'Keys that this pod has deleted as the leader, because their time to live was over, or their process had left. One whose put is repeated later counts again.',
   },
   'hedge.locks.held': { kind: 'gauge', unit: '{lock}', help: 'The locks that this pod holds.', optional: ['lock'] },
   'hedge.locks.waiting': {

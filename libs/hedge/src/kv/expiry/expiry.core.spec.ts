@@ -1,7 +1,17 @@
 import { beforeEach, describe, expect, it } from '@jest/globals';
 import { Expiry, type ExpiringVersion, type ExpiryEffect, type ExpiryInput, type ExpiryLimits } from './expiry.core.js';
 
-const LIMITS: ExpiryLimits = { keys: 2, calls: 2, rows: 3, retryMs: 100, pauseMs: 20, graceMs: 2_000, lateMs: 10_000 };
+const LIMITS: ExpiryLimits = {
+  keys: 2,
+  calls: 2,
+  rows: 3,
+  retryMs: 100,
+  pauseMs: 20,
+  trims: 2,
+  untrimmed: 5,
+  graceMs: 2_000,
+  lateMs: 10_000,
+};
 
 let core: Expiry;
 let now: number;
@@ -42,6 +52,18 @@ const owned = (key: string, timestamp: number, incarnation: string): ExpiringVer
 const members = (alive: readonly string[], settled = true): Call[] =>
   step({ type: 'members', alive: new Set(alive), settled });
 
+/** What is deleted in that time, when each look finds nothing new. */
+function deletionsWithin(ms: number): ExpiringVersion[] {
+  const deletions: ExpiringVersion[] = [];
+  for (const end = now + ms; now < end;) {
+    for (const call of pass(1)) {
+      if (call.type === 'delete') deletions.push(call.version);
+      if (call.type === 'look') step({ type: 'failed', call: call.call });
+    }
+  }
+  return deletions;
+}
+
 /** A leader that has found no rows of earlier terms. */
 function lead(): void {
   const [list] = step({ type: 'elected', token: 7n });
@@ -71,11 +93,14 @@ describe('the expiry of keys on a leader', () => {
     expect(pass(12)).toMatchObject([{ type: 'delete', version: version('a', 6, 3_000) }]);
   });
 
-  it('K6 ignores the late answer to a put that was replaced', () => {
+  it('K6 checks that the late answer to a put is of one that was replaced, and goes on counting', () => {
     lead();
     put('a', 6, 3_000);
-    put('a', 5);
-    expect(pass(2_999)).toEqual([]);
+    const [look] = put('a', 5);
+    expect(look).toMatchObject({ type: 'look', key: 'a' });
+    pass(50);
+    step({ type: 'looked', call: look!.call, version: version('a', 6, 3_000) });
+    expect(pass(2_949)).toEqual([]);
     expect(pass(12)).toMatchObject([{ version: version('a', 6, 3_000) }]);
   });
 
@@ -86,10 +111,11 @@ describe('the expiry of keys on a leader', () => {
     const page = [version('a', 1), version('b', 2)];
     const [next] = step({ type: 'listed', call: list!.call, versions: page, next: 'b' });
     expect(next).toMatchObject({ type: 'list', after: 'b' });
+    now += 20;
     const [search] = step({ type: 'listed', call: next!.call, versions: [version('c', 3)], next: undefined });
     expect(search).toMatchObject({ type: 'search', after: undefined });
     step({ type: 'searched', call: search!.call, keys: [], next: undefined });
-    expect(pass(999)).toEqual([]);
+    expect(pass(979)).toEqual([]);
     expect(pass(12).map((call) => 'version' in call && call.version.key)).toEqual(['a', 'b']);
   });
 
@@ -124,7 +150,10 @@ describe('the expiry of keys on a leader', () => {
 
   it('has few deletions in flight, and goes on when one has ended', () => {
     lead();
-    for (const key of ['a', 'b', 'c']) put(key, 5);
+    for (const key of ['a', 'b', 'c']) {
+      put(key, 5);
+      now += 1;
+    }
     const [one, two, ...others] = pass(1_020);
     expect(others).toEqual([]);
     expect([one, two].map((call) => call?.type)).toEqual(['delete', 'delete']);
@@ -170,16 +199,48 @@ describe('the expiry of keys on a leader', () => {
     expect(pass(12)).toMatchObject([{ type: 'delete', version: version('a', 6) }]);
   });
 
-  it('looks for a put without an answer after its time to live, and again when it cannot be written any more', () => {
+  it('looks for a put without an answer, ever more seldom, until it cannot be written any more', () => {
     lead();
-    step({ type: 'unsettled', key: 'a', lifetime: { ttlMs: 1_000 } });
-    const [early] = pass(1_020);
-    expect(early).toMatchObject({ type: 'look', key: 'a' });
-    step({ type: 'looked', call: early!.call, version: undefined });
-    const [late] = pass(9_020);
-    expect(late).toMatchObject({ type: 'look', key: 'a' });
-    step({ type: 'looked', call: late!.call, version: undefined });
+    step({ type: 'unsettled', key: 'a' });
+    const looks: number[] = [];
+    for (const start = now; now < start + 12_000;) {
+      for (const { type, call } of pass(10)) {
+        expect(type).toBe('look');
+        looks.push(now - start);
+        step({ type: 'looked', call, version: undefined });
+      }
+    }
+    expect(looks).toEqual([100, 200, 400, 800, 1_600, 3_200, 6_400, 10_000]);
     expect(core.size).toBe(0);
+  });
+
+  it('finds a put without an answer of a key that was put for a longer time', () => {
+    lead();
+    put('a', 5, 9_000_000);
+    step({ type: 'unsettled', key: 'a' });
+    const [early] = pass(120);
+    step({ type: 'looked', call: early!.call, version: version('a', 5, 9_000_000) });
+    const [late] = pass(120);
+    expect(late).toMatchObject({ type: 'look', key: 'a' });
+    step({ type: 'looked', call: late!.call, version: version('a', 6) });
+    expect(deletionsWithin(1_020)).toMatchObject([version('a', 6)]);
+  });
+
+  it('finds a put without an answer that was written behind a later put with one', () => {
+    lead();
+    step({ type: 'unsettled', key: 'a' });
+    put('a', 6, 9_000_000);
+    const [look] = pass(120);
+    step({ type: 'looked', call: look!.call, version: version('a', 7) });
+    expect(deletionsWithin(1_020)).toMatchObject([version('a', 7)]);
+  });
+
+  it('follows the puts of a database that has lost a put of this term, and gives lower timestamps now', () => {
+    lead();
+    put('a', 50, 9_000_000);
+    const [look] = put('a', 20);
+    step({ type: 'looked', call: look!.call, version: version('a', 20) });
+    expect(deletionsWithin(1_020)).toMatchObject([version('a', 20)]);
   });
 
   describe('of processes', () => {
@@ -219,6 +280,18 @@ describe('the expiry of keys on a leader', () => {
       expect(pass(10_000)).toEqual([]);
     });
 
+    it('go when another process has put them without an answer, and has left', () => {
+      lead();
+      members(['x', 'y']);
+      step({ type: 'put', version: owned('a', 5, 'x') });
+      step({ type: 'unsettled', key: 'a' });
+      members(['x']);
+      const [look] = pass(120);
+      expect(look).toMatchObject({ type: 'look', key: 'a' });
+      step({ type: 'looked', call: look!.call, version: owned('a', 6, 'y') });
+      expect(deletionsWithin(2_020)).toMatchObject([owned('a', 6, 'y')]);
+    });
+
     it('stay when it is back before the deletion began, and follow the owner of the last put', () => {
       lead();
       step({ type: 'put', version: owned('a', 5, 'x') });
@@ -244,8 +317,45 @@ describe('the expiry of keys on a leader', () => {
     expect(step({ type: 'failed', call: trim!.call })).toEqual([]);
     const calls = pass(120);
     expect(calls).toMatchObject([{ type: 'trim', key: 'a' }]);
-    step({ type: 'trimmed', call: calls[0]!.call });
+    step({ type: 'trimmed', call: calls[0]!.call, more: false });
     expect(pass(500)).toMatchObject([{ type: 'trim', key: 'old' }]);
+  });
+
+  it('trims several keys at a time without a pause when many wait', () => {
+    lead();
+    for (const key of ['a', 'b', 'c', 'd', 'e']) put(key, 5);
+    const trims: Call[] = [];
+    const deletions = pass(1_020);
+    for (const { call } of deletions) {
+      for (const next of step({ type: 'deleted', call, outcome: 'done' }))
+        (next.type === 'delete' ? deletions : trims).push(next);
+    }
+    expect(trims).toMatchObject([{ type: 'trim' }, { type: 'trim' }]);
+    for (const { call } of trims) trims.push(...step({ type: 'trimmed', call, more: false }));
+    expect(trims).toHaveLength(4);
+    expect(pass(20)).toMatchObject([{ type: 'trim' }]);
+  });
+
+  it('trims a key again when a call has deleted as many rows as it may', () => {
+    lead();
+    const [trim] = [1, 2, 3].flatMap((timestamp) => put('a', timestamp, 90_000));
+    step({ type: 'trimmed', call: trim!.call, more: true });
+    expect(pass(30)).toMatchObject([{ type: 'trim', key: 'a' }]);
+  });
+
+  it('keeps few untrimmed keys in mind, and searches for the others when these are done', () => {
+    const [list] = step({ type: 'elected', token: 7n });
+    const [search] = step({ type: 'listed', call: list!.call, versions: [], next: undefined });
+    const calls = step({ type: 'searched', call: search!.call, keys: 'abcdefgh'.split(''), next: 'h' });
+    for (const call of calls) {
+      if (call.type === 'trim') calls.push(...step({ type: 'trimmed', call: call.call, more: false }), ...pass(5_100));
+      if (call.type === 'search') {
+        const keys = call.after === undefined ? ['h'] : [];
+        calls.push(...step({ type: 'searched', call: call.call, keys, next: undefined }));
+      }
+    }
+    const seen = calls.map((call) => (call.type === 'trim' ? call.key : 'after' in call && `behind ${call.after}`));
+    expect(seen).toEqual(['e', 'd', 'c', 'b', 'behind h', 'a', 'behind undefined', 'h']);
   });
 
   it('makes no call while nothing expires, and none after its term', () => {

@@ -1,7 +1,7 @@
-import { Deadlines, type Timed } from '../../messaging/server/deadlines.js';
 import type { MemberId } from '../../common/identity.js';
 import { isSamePosition, type LogPosition } from '../../database/log-table.js';
 import { compareText } from '../../database/text.js';
+import { DeadlineQueue, type Queued } from './deadline-queue.js';
 
 /** How long a version stays: for a time, or while a process is a member of the group. */
 export type Lifetime = { readonly ttlMs: number } | { readonly owner: MemberId };
@@ -22,8 +22,12 @@ export interface ExpiryLimits {
   readonly rows: number;
   /** The pause after a failed call, in milliseconds. */
   readonly retryMs: number;
-  /** The least pause between two trims, in milliseconds. */
+  /** The least pause between two trims, in milliseconds, while fewer than `keys` keys wait. */
   readonly pauseMs: number;
+  /** Trims in flight when more keys wait. */
+  readonly trims: number;
+  /** Keys that wait for a trim. The leader finds further ones by a search, when these are done. */
+  readonly untrimmed: number;
   /** A process that this leader has not heard is taken for gone after this time, in milliseconds. */
   readonly graceMs: number;
   /** An append without an answer may still be written for so long, in milliseconds. */
@@ -36,10 +40,14 @@ export const DEFAULT_EXPIRY_LIMITS: ExpiryLimits = {
   rows: 64,
   retryMs: 1_000,
   pauseMs: 20,
+  trims: 4,
+  untrimmed: 10_000,
   graceMs: 5_000,
   lateMs: 10 * 60_000,
 };
 
+/** A wake is a multiple of this, so that the deletions of some keys share a commit: a key goes so much late at most, in milliseconds. */
+const WAKE_MS = 10;
 /** A `tick` that is so late shows that this process stood still, in milliseconds. */
 const STALL_MS = 250;
 /** A pause lasts this many times the trim before it, so that trims use a tenth of one connection at most. */
@@ -57,7 +65,7 @@ export type ExpiryInput =
   /** A put with a lifetime was committed in this term. */
   | { readonly type: 'put'; readonly version: ExpiringVersion }
   /** A put with a lifetime has an unknown outcome: it may be written, or may still be. */
-  | { readonly type: 'unsettled'; readonly key: string; readonly lifetime: Lifetime }
+  | { readonly type: 'unsettled'; readonly key: string }
   /** The results of the calls. `versions` has the newest expiry rows of the keys. */
   | {
       readonly type: 'listed';
@@ -73,7 +81,8 @@ export type ExpiryInput =
     }
   | { readonly type: 'looked'; readonly call: number; readonly version: ExpiringVersion | undefined }
   | { readonly type: 'deleted'; readonly call: number; readonly outcome: DeletionOutcome }
-  | { readonly type: 'trimmed'; readonly call: number }
+  /** `more`: it has deleted as many rows as one call may. */
+  | { readonly type: 'trimmed'; readonly call: number; readonly more: boolean }
   | { readonly type: 'failed'; readonly call: number };
 
 /**
@@ -101,18 +110,27 @@ export type ExpiryEffect =
   /** Pass back `tick` after so many milliseconds. It replaces the `wake` before. */
   | { readonly type: 'wake'; readonly afterMs: number };
 
-/** A key with a lifetime, and the next action on it at its deadline. */
-class Tracked implements Timed {
+/** A key with a lifetime. */
+class Tracked implements Queued {
   place = 0;
-  deadline = 0;
-  action: 'delete' | 'close' | 'look' = 'delete';
+  /** Of the next action: the earlier one of `endsAt` and `lookAt`. */
+  deadline = Infinity;
+  /** The newest one, as far as this leader knows. */
   version: ExpiringVersion | undefined;
+  /** When the version is to be deleted; Infinity while its process is a member. */
+  endsAt = Infinity;
+  /** Another put came later: only the expiry rows are to be closed. */
+  replaced = false;
+  /** When to read the newest expiry row, because it may be one that this leader does not know. */
+  lookAt = Infinity;
+  /** Until then a put without an answer may be written. */
+  lateUntil = -Infinity;
   /** In flight. */
   call: number | undefined;
+  /** The call in flight is a look. */
+  looks = false;
   /** Expiry rows that were written since the last trim. */
   rows = 0;
-  /** Until then a row may appear that this leader does not know. */
-  lateUntil = -Infinity;
 
   constructor(readonly key: string) {}
 }
@@ -139,15 +157,14 @@ interface Scan {
  * - **The keys of a process stay while it is a member**, by its incarnation. They are deleted when this leader has heard it, and it
  *   has left or fallen silent; or, if the leader has not heard it in its term, after `graceMs`, and when the view is settled.
  * - **No key is forgotten.** Each put with a lifetime writes an expiry row in the same commit, fenced by the term. A new
- *   leader reads these rows once. A put with an unknown outcome is looked up later.
+ *   leader reads these rows once. When a put has an unknown outcome, or answers arrive in another order than their commits, the
+ *   leader reads the row of that key again.
  * - While nothing expires, the leader makes no calls, but a trim for each 64 puts of a key.
  */
 export class Expiry {
   #token: bigint | undefined;
   readonly #keys = new Map<string, Tracked>();
-  #deadlines = new Deadlines<Tracked>();
-  /** Those whose deadline has passed, until a call is free. */
-  readonly #due = new Set<Tracked>();
+  #deadlines = new DeadlineQueue<Tracked>();
   /** Of actions on keys. */
   readonly #calls = new Map<number, Tracked>();
   #scan: Scan | undefined;
@@ -155,8 +172,12 @@ export class Expiry {
   readonly #owned = new Map<string, Set<Tracked>>();
   #alive: ReadonlySet<string> = new Set();
   #settled = false;
-  readonly #untrimmed = new Set<string>();
-  #trim: { readonly call: number; readonly key: string; readonly startedAt: number } | undefined;
+  /** The last one is trimmed first. */
+  #untrimmed: string[] = [];
+  /** There may be further ones. */
+  #searchesAgain = false;
+  /** In flight. */
+  readonly #trims = new Map<number, { readonly key: string; readonly startedAt: number }>();
   #trimsPausedUntil = 0;
   #lastCall = 0;
   #wakeAt = Infinity;
@@ -194,14 +215,14 @@ export class Expiry {
         if (this.#token !== undefined) this.#put(input.version, now);
         break;
       case 'unsettled':
-        if (this.#token !== undefined) this.#unsettled(input.key, input.lifetime, now);
+        if (this.#token !== undefined) this.#unsettled(input.key, now);
         break;
       case 'listed':
       case 'searched':
         if (this.#scan?.call === input.call) this.#scanned(input, now);
         break;
       case 'trimmed':
-        if (this.#trim?.call === input.call) this.#endTrim(now);
+        this.#endTrim(input.call, input.more, now);
         break;
       case 'looked':
       case 'deleted':
@@ -216,19 +237,20 @@ export class Expiry {
   #noticeStall(now: number): void {
     const lateMs = now - this.#wakeAt;
     if (lateMs < STALL_MS || this.#wakeAt === this.#heldUntil) return;
-    this.#heldUntil = now + Math.min(lateMs, this.limits.graceMs);
+    this.#heldUntil = wakeFor(now + Math.min(lateMs, this.limits.graceMs));
   }
 
   #end(): void {
-    this.#token = this.#scan = this.#trim = undefined;
+    this.#token = this.#scan = undefined;
     this.#keys.clear();
-    this.#due.clear();
     this.#calls.clear();
-    this.#untrimmed.clear();
+    this.#trims.clear();
+    this.#untrimmed = [];
+    this.#searchesAgain = false;
     this.#owned.clear();
     this.#alive = new Set();
     this.#settled = false;
-    this.#deadlines = new Deadlines();
+    this.#deadlines = new DeadlineQueue();
     this.#wakeAt = Infinity;
   }
 
@@ -237,10 +259,11 @@ export class Expiry {
     tracked.rows += 1;
     if (tracked.rows >= this.limits.rows) {
       tracked.rows = 0;
-      this.#untrimmed.add(version.key);
+      this.#trimLater(version.key);
     }
-    // The answers to two puts may arrive in another order.
     if (tracked.version === undefined || isLater(version, tracked.version)) this.#expire(tracked, version, now);
+    // Its caller tried it again, or the database has lost the later one.
+    else if (!isSamePosition(version, tracked.version)) this.#lookAt(tracked, now);
   }
 
   #members(alive: ReadonlySet<string>, settled: boolean, now: number): void {
@@ -250,19 +273,17 @@ export class Expiry {
     for (const [owner, keys] of this.#owned) {
       if (alive.has(owner) === before.has(owner)) continue;
       for (const tracked of keys) {
-        if (!alive.has(owner)) this.#schedule(tracked, 'delete', now);
-        else if (tracked.action === 'delete') this.#unschedule(tracked);
+        if (tracked.replaced) continue;
+        tracked.endsAt = alive.has(owner) ? Infinity : now;
+        this.#schedule(tracked);
       }
     }
   }
 
-  #unsettled(key: string, lifetime: Lifetime, now: number): void {
-    const known = this.#keys.has(key);
+  #unsettled(key: string, now: number): void {
     const tracked = this.#track(key);
     tracked.lateUntil = now + this.limits.lateMs;
-    // Otherwise the deletion of the known version finds it.
-    const soonMs = 'ttlMs' in lifetime ? lifetime.ttlMs : this.limits.graceMs;
-    if (!known) this.#schedule(tracked, 'look', Math.min(now + soonMs, tracked.lateUntil));
+    this.#lookAt(tracked, now + this.limits.retryMs);
   }
 
   #track(key: string): Tracked {
@@ -275,12 +296,16 @@ export class Expiry {
     const { lifetime } = version;
     this.#disown(tracked);
     tracked.version = version;
-    if ('ttlMs' in lifetime) return this.#schedule(tracked, 'delete', now + lifetime.ttlMs);
-    const { incarnation } = lifetime.owner;
-    const owned = this.#owned.get(incarnation) ?? new Set();
-    this.#owned.set(incarnation, owned.add(tracked));
-    this.#schedule(tracked, 'delete', now + this.limits.graceMs);
-    if (this.#alive.has(incarnation)) this.#unschedule(tracked);
+    tracked.replaced = false;
+    if ('ttlMs' in lifetime) {
+      tracked.endsAt = now + lifetime.ttlMs;
+    } else {
+      const { incarnation } = lifetime.owner;
+      const owned = this.#owned.get(incarnation) ?? new Set();
+      this.#owned.set(incarnation, owned.add(tracked));
+      tracked.endsAt = this.#alive.has(incarnation) ? Infinity : now + this.limits.graceMs;
+    }
+    this.#schedule(tracked);
   }
 
   #disown(tracked: Tracked): void {
@@ -291,19 +316,18 @@ export class Expiry {
     if (owned?.size === 0) this.#owned.delete(owner);
   }
 
-  /** The answer to an action in flight does not count any more. */
-  #unschedule(tracked: Tracked): void {
+  #lookAt(tracked: Tracked, at: number): void {
+    tracked.lookAt = Math.min(tracked.lookAt, at);
+    if (tracked.call === undefined) this.#schedule(tracked);
+  }
+
+  /** The answer to a call in flight does not count any more. */
+  #schedule(tracked: Tracked): void {
     if (tracked.call !== undefined) this.#calls.delete(tracked.call);
     tracked.call = undefined;
     this.#deadlines.delete(tracked);
-    this.#due.delete(tracked);
-  }
-
-  #schedule(tracked: Tracked, action: Tracked['action'], at: number): void {
-    this.#unschedule(tracked);
-    tracked.action = action;
-    tracked.deadline = at;
-    this.#deadlines.add(tracked);
+    tracked.deadline = Math.min(tracked.endsAt, tracked.lookAt);
+    if (tracked.deadline < Infinity) this.#deadlines.add(tracked);
   }
 
   #answered(input: Extract<ExpiryInput, { readonly type: 'looked' | 'deleted' | 'failed' }>, now: number): void {
@@ -311,28 +335,52 @@ export class Expiry {
     if (tracked === undefined) return this.#failed(input.call, now);
     this.#calls.delete(input.call);
     tracked.call = undefined;
-    if (input.type === 'failed') return this.#schedule(tracked, tracked.action, now + this.limits.retryMs);
-    if (input.type === 'looked') {
-      if (input.version === undefined) return this.#forget(tracked, now);
-      return this.#expire(tracked, input.version, now);
-    }
-    switch (input.outcome) {
-      case 'done':
-        this.#untrimmed.add(tracked.key);
-        return this.#forget(tracked, now);
-      case 'replaced':
-        return this.#schedule(tracked, 'close', now);
-      case 'renewed':
-        return this.#schedule(tracked, 'look', now);
+    switch (input.type) {
+      case 'looked':
+        return this.#looked(tracked, input.version, now);
+      case 'deleted':
+        return this.#deleted(tracked, input.outcome, now);
+      case 'failed':
+        if (tracked.looks) tracked.lookAt = this.#nextLook(tracked, now);
+        else tracked.endsAt = now + this.limits.retryMs;
+        return this.#schedule(tracked);
     }
   }
 
-  /** The key has no time to live, as far as this leader knows. */
-  #forget(tracked: Tracked, now: number): void {
+  #looked(tracked: Tracked, version: ExpiringVersion | undefined, now: number): void {
+    tracked.lookAt = tracked.lookAt >= tracked.lateUntil ? Infinity : this.#nextLook(tracked, now);
+    if (version === undefined) this.#forget(tracked);
+    else if (isSamePosition(version, tracked.version)) this.#schedule(tracked);
+    else this.#expire(tracked, version, now);
+  }
+
+  /** Each look for a late put comes after twice the time of the one before, and the last one when none can be written any more. */
+  #nextLook({ lateUntil }: Tracked, now: number): number {
+    const { retryMs, lateMs } = this.limits;
+    const waitMs = Math.max(retryMs, now - (lateUntil - lateMs));
+    return now + Math.min(waitMs, Math.max(retryMs, lateUntil - now));
+  }
+
+  #deleted(tracked: Tracked, outcome: DeletionOutcome, now: number): void {
+    if (outcome === 'done') {
+      this.#trimLater(tracked.key);
+      return this.#forget(tracked);
+    }
+    tracked.replaced = outcome === 'replaced';
+    if (outcome === 'renewed') {
+      tracked.lookAt = now;
+      tracked.endsAt = now + this.limits.retryMs;
+    }
+    this.#schedule(tracked);
+  }
+
+  /** The key has no lifetime, as far as this leader knows. */
+  #forget(tracked: Tracked): void {
     this.#disown(tracked);
     tracked.version = undefined;
-    if (now < tracked.lateUntil) this.#schedule(tracked, 'look', tracked.lateUntil);
-    else this.#keys.delete(tracked.key);
+    tracked.endsAt = Infinity;
+    this.#schedule(tracked);
+    if (tracked.lookAt === Infinity) this.#keys.delete(tracked.key);
   }
 
   #scanned(input: Extract<ExpiryInput, { readonly type: 'listed' | 'searched' }>, now: number): void {
@@ -343,7 +391,7 @@ export class Expiry {
         if (tracked.version === undefined || isLater(version, tracked.version)) this.#expire(tracked, version, now);
       }
     } else {
-      for (const key of input.keys) this.#untrimmed.add(key);
+      for (const key of input.keys) this.#trimLater(key);
     }
     const { next } = input;
     const type = next === undefined ? (input.type === 'listed' ? 'search' : undefined) : this.#scan?.type;
@@ -354,70 +402,103 @@ export class Expiry {
   #failed(call: number, now: number): void {
     if (this.#scan?.call === call) {
       this.#scan = { ...this.#scan, at: now + this.limits.retryMs, call: undefined };
-    } else if (this.#trim?.call === call) {
-      this.#untrimmed.add(this.#trim.key);
-      this.#endTrim(now);
-      this.#trimsPausedUntil = Math.max(this.#trimsPausedUntil, now + this.limits.retryMs);
+      return;
     }
+    const trim = this.#trims.get(call);
+    if (trim === undefined) return;
+    this.#trims.delete(call);
+    this.#untrimmed.unshift(trim.key);
+    this.#pauseTrims(now + this.limits.retryMs);
   }
 
-  #endTrim(now: number): void {
-    const tookMs = now - (this.#trim?.startedAt ?? now);
-    this.#trim = undefined;
-    this.#trimsPausedUntil = now + Math.min(LONGEST_PAUSE_MS, Math.max(this.limits.pauseMs, PAUSES_PER_TRIM * tookMs));
+  #trimLater(key: string): void {
+    if (this.#untrimmed.length < this.limits.untrimmed) this.#untrimmed.push(key);
+    else this.#searchesAgain = true;
+  }
+
+  #endTrim(call: number, more: boolean, now: number): void {
+    const trim = this.#trims.get(call);
+    if (trim === undefined) return;
+    this.#trims.delete(call);
+    if (more) this.#untrimmed.push(trim.key);
+    if (this.#untrimmed.length >= this.limits.keys) return;
+    const pauseMs = Math.max(this.limits.pauseMs, PAUSES_PER_TRIM * (now - trim.startedAt));
+    this.#pauseTrims(now + Math.min(LONGEST_PAUSE_MS, pauseMs));
+  }
+
+  #pauseTrims(until: number): void {
+    this.#trimsPausedUntil = Math.max(this.#trimsPausedUntil, until);
   }
 
   /** Starts the calls whose time has come. */
   #start(now: number): void {
     const token = this.#token;
     if (token === undefined) return;
-    this.#startScan(now);
-    for (const tracked of this.#deadlines.takeExpired(now)) this.#due.add(tracked);
-    const isHeld = now < this.#heldUntil;
-    for (const tracked of this.#due) {
-      if (isHeld || this.#calls.size >= this.limits.calls) break;
-      this.#due.delete(tracked);
-      // After a stall, this process has not read the heartbeats of the others yet.
-      if (tracked.action === 'delete' && ownerOf(tracked) !== undefined && !this.#settled) {
-        this.#schedule(tracked, 'delete', now + this.limits.graceMs / 4);
-      } else {
-        this.#startAction(tracked, token);
-      }
+    const at = Math.min(this.#startScan(now), this.#startActions(now, token), this.#startTrims(now, token));
+    if (at === Infinity || wakeFor(at) >= this.#wakeAt) return;
+    this.#wakeAt = wakeFor(at);
+    this.#effects.push({ type: 'wake', afterMs: Math.max(0, this.#wakeAt - now) });
+  }
+
+  /** @returns when the next call begins, as do the two below. */
+  #startScan(now: number): number {
+    const mayFindMore = this.#untrimmed.length < this.limits.keys;
+    if (this.#scan === undefined && this.#searchesAgain && mayFindMore) {
+      this.#searchesAgain = false;
+      this.#scan = { type: 'search', after: undefined, at: now, call: undefined };
     }
-    this.#startTrim(now, token);
-    const scanAt = this.#scan?.call === undefined ? (this.#scan?.at ?? Infinity) : Infinity;
-    const trimAt = this.#trim === undefined && this.#untrimmed.size > 0 ? this.#trimsPausedUntil : Infinity;
-    const heldAt = isHeld && this.#due.size > 0 ? this.#heldUntil : Infinity;
-    const at = Math.min(this.#deadlines.next, scanAt, trimAt, heldAt);
-    if (at >= this.#wakeAt) return;
-    this.#wakeAt = at;
-    this.#effects.push({ type: 'wake', afterMs: Math.max(0, at - now) });
-  }
-
-  #startScan(now: number): void {
-    if (this.#scan === undefined || this.#scan.call !== undefined || now < this.#scan.at) return;
+    const scan = this.#scan;
+    if (scan === undefined || scan.call !== undefined || (scan.type === 'search' && !mayFindMore)) return Infinity;
+    if (now < scan.at) return scan.at;
     const call = (this.#lastCall += 1);
-    const { type, after } = (this.#scan = { ...this.#scan, call });
-    this.#effects.push({ type, call, after, limit: this.limits.keys });
+    this.#scan = { ...scan, call };
+    this.#effects.push({ type: scan.type, call, after: scan.after, limit: this.limits.keys });
+    return Infinity;
   }
 
-  #startAction(tracked: Tracked, token: bigint): void {
+  #startActions(now: number, token: bigint): number {
+    while (this.#calls.size < this.limits.calls) {
+      const tracked = this.#deadlines.first;
+      if (tracked === undefined) return Infinity;
+      const at = Math.max(tracked.deadline, this.#heldUntil);
+      if (now < at) return at;
+      this.#startAction(tracked, now, token);
+    }
+    return Infinity;
+  }
+
+  #startAction(tracked: Tracked, now: number, token: bigint): void {
+    const { key, version, lookAt, replaced } = tracked;
+    const looks = version === undefined || lookAt <= now;
+    // After a stall, this process has not read the heartbeats of the others yet.
+    if (!looks && !replaced && ownerOf(tracked) !== undefined && !this.#settled) {
+      tracked.endsAt = now + this.limits.graceMs / 4;
+      return this.#schedule(tracked);
+    }
+    this.#deadlines.delete(tracked);
     const call = (this.#lastCall += 1);
     this.#calls.set(call, tracked);
     tracked.call = call;
-    const { key, version, action } = tracked;
-    if (version === undefined || action === 'look') this.#effects.push({ type: 'look', call, key });
-    else this.#effects.push({ type: action, call, token, version });
+    tracked.looks = looks;
+    if (looks) this.#effects.push({ type: 'look', call, key });
+    else this.#effects.push({ type: replaced ? 'close' : 'delete', call, token, version });
   }
 
-  #startTrim(now: number, token: bigint): void {
-    const [key] = this.#untrimmed;
-    if (key === undefined || this.#trim !== undefined || now < this.#trimsPausedUntil) return;
-    this.#untrimmed.delete(key);
-    const call = (this.#lastCall += 1);
-    this.#trim = { call, key, startedAt: now };
-    this.#effects.push({ type: 'trim', call, token, key });
+  #startTrims(now: number, token: bigint): number {
+    for (;;) {
+      const most = this.#untrimmed.length >= this.limits.keys ? this.limits.trims : 1;
+      if (this.#untrimmed.length === 0 || this.#trims.size >= most) return Infinity;
+      if (now < this.#trimsPausedUntil) return this.#trimsPausedUntil;
+      const key = this.#untrimmed.pop()!;
+      const call = (this.#lastCall += 1);
+      this.#trims.set(call, { key, startedAt: now });
+      this.#effects.push({ type: 'trim', call, token, key });
+    }
   }
+}
+
+function wakeFor(at: number): number {
+  return Math.ceil(at / WAKE_MS) * WAKE_MS;
 }
 
 /** The incarnation of the process while whose membership a key stays. */

@@ -83,12 +83,14 @@ export class ExpiryRunner {
     try {
       const result = await write();
       if ('timestamp' in result) {
-        for (const put of puts) this.#step({ type: 'put', version: { ...put, timestamp: result.timestamp } });
+        const { timestamp } = result;
+        for (const { key, id, lifetime } of puts)
+          this.#step({ type: 'put', version: { key, id, lifetime, timestamp } });
       }
       return result;
     } catch (error) {
       if (mayBeWritten(error)) {
-        for (const { key, lifetime } of puts) this.#step({ type: 'unsettled', key, lifetime });
+        for (const { key } of puts) this.#step({ type: 'unsettled', key });
       }
       throw error;
     }
@@ -152,8 +154,8 @@ export class ExpiryRunner {
         const { call, token, key } = effect;
         const trim = { key: this.#prefix + key, keep: 1, tombstonesBefore: GREATEST_TIMESTAMP, limit: TRIMMED_ROWS };
         return this.#call(call, async () => {
-          await this.options.log.trim?.(trim, { lease: this.options.lease, token });
-          return { type: 'trimmed', call };
+          const deleted = await this.options.log.trim?.(trim, { lease: this.options.lease, token });
+          return { type: 'trimmed', call, more: deleted === TRIMMED_ROWS };
         });
       }
       case 'wake':
