@@ -470,7 +470,8 @@ export class Expiry {
   #startAction(tracked: Tracked, now: number, token: bigint): void {
     const { key, version, lookAt, replaced } = tracked;
     const looks = version === undefined || lookAt <= now;
-    // After a stall, this process has not read the heartbeats of the others yet.
+    // Until the first settled view of its term, this leader may not have heard the owner. The view stays settled in a stall: an
+    // owner that was not heard in one puts its key again.
     if (!looks && !replaced && ownerOf(tracked) !== undefined && !this.#settled) {
       tracked.endsAt = now + this.limits.graceMs / 4;
       return this.#schedule(tracked);
