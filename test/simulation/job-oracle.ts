@@ -65,6 +65,8 @@ export class JobOracle {
   readonly #told: ReadonlyMap<string, Told>;
   /** The rows of the registry, oldest first. */
   readonly #registry: RegistryRow[] = [];
+  /** The term in which each row was written: a `lost` row has the token of its claim. */
+  readonly #terms = new WeakMap<LedgerRow, bigint>();
   /** The terms of rows of the registry that the database has lost. Their leaders still follow them. */
   readonly #lostChanges = new Set<bigint>();
   /** The changes that are in a row of the registry, or were. */
@@ -197,7 +199,7 @@ export class JobOracle {
     const addedAt = this.#addedAt.get(told.job.name);
     const flaw = flawOf(told.job, told.last, row, addedAt);
     const continued = told.lost.some(
-      (lost) => lost.token === row.token && flawOf(told.job, lost, row, addedAt) === undefined,
+      (lost) => this.#terms.get(lost) === row.token && flawOf(told.job, lost, row, addedAt) === undefined,
     );
     if (flaw !== undefined && !continued) violated(flaw.invariant, `${what} ${flaw.message}`);
     if (flaw !== undefined) this.world.count('jobs: continued after a lost row');
@@ -208,6 +210,7 @@ export class JobOracle {
     if (row.event !== 'lost' && row.token !== lastToken) violated('J1', `${what}, when the lease had ${lastToken}`);
     if (told.lost.some(({ token }) => token === row.token)) told.lost.push(row);
     told.rows.push(row);
+    this.#terms.set(row, lastToken);
     told.last = row;
     // The same claim is committed again only when it was lost.
     if (row.event === 'claimed') told.begun.delete(describe(row));
