@@ -58,9 +58,10 @@ export async function expire(kv: KvStore, signal: AbortSignal) {
 export async function announce(kv: KvStore, address: string) {
   // #region alive
   await kv.put(`printers/${address}`, 'ready', { whileAlive: true }); // deleted when this pod has left
-  const cache = await kv.cached('printers/'); // on any pod: the printers that are there
+  const cache = await kv.cached('printers/');
+  const printers = cache.entries(); // on any pod: the printers that are there
   // #endregion
-  return cache;
+  return printers;
 }
 
 export async function follow(kv: KvStore, signal: AbortSignal, last: KvEntry, apply: (entry: KvEntry) => void) {

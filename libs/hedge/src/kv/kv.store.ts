@@ -73,15 +73,15 @@ export interface KvPutOptions {
   /** Writes only if the key has no value: never put, or deleted. Otherwise as `ifVersion`. */
   readonly ifAbsent?: boolean | undefined;
   /**
-   * Time to live: the leader deletes the key when this version is so many milliseconds old, unless a later put has replaced
-   * it. A put with `ttlMs` renews the key, one without keeps it for good. Never earlier (K6); later by the time for which
-   * the database or the leader was away, and a new leader counts from the beginning. From 1,000 (a second) to 365 days. Not with
-   * `append: false`.
+   * Time to live: the leader deletes the key this many milliseconds after the put, unless a later put has replaced it. A put
+   * with `ttlMs` renews the key; one without keeps it for good. The key is never deleted earlier (K6). It is deleted later if
+   * the database or the leader was away, and a new leader counts from the beginning. From 1,000 (a second) to 365 days. Not
+   * with `append: false`.
    */
   readonly ttlMs?: number | undefined;
   /**
    * The leader deletes the key when this process has left the group or has stopped: at once when it stops in order, within
-   * `timing.heartbeatTimeoutMs` after a crash. A pod that was cut off for so long, and comes back, puts the key again if
+   * `timing.heartbeatTimeoutMs` after a crash. A pod that was cut off longer than that, and comes back, puts the key again if
    * nobody else has put or deleted it since. A later put without it keeps the key for good. Not with `ttlMs`, nor with
    * `append: false`, nor in a pod with `mode: 'client'`.
    */

@@ -18,7 +18,7 @@ export interface ExpiryLimits {
   readonly keys: number;
   /** Deletions and looks in flight. */
   readonly calls: number;
-  /** A key whose expiry rows were not trimmed for so many puts is trimmed. */
+  /** After this many puts of a key, its expiry rows are trimmed. */
   readonly rows: number;
   /** The pause after a failed call, in milliseconds. */
   readonly retryMs: number;
@@ -30,7 +30,7 @@ export interface ExpiryLimits {
   readonly untrimmed: number;
   /** A process that this leader has not heard is taken for gone after this time, in milliseconds. */
   readonly graceMs: number;
-  /** An append without an answer may still be written for so long, in milliseconds. */
+  /** How long an append without an answer may still be written, in milliseconds. */
   readonly lateMs: number;
 }
 
@@ -107,7 +107,7 @@ export type ExpiryEffect =
   | { readonly type: 'close'; readonly call: number; readonly token: bigint; readonly version: ExpiringVersion }
   /** Delete the old expiry rows of a key, and all of them behind a tombstone. Pass back `trimmed` or `failed`. */
   | { readonly type: 'trim'; readonly call: number; readonly token: bigint; readonly key: string }
-  /** Pass back `tick` after so many milliseconds. It replaces the `wake` before. */
+  /** Pass back `tick` after this many milliseconds. It replaces the earlier `wake`. */
   | { readonly type: 'wake'; readonly afterMs: number };
 
 /** A key with a lifetime. */
