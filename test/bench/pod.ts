@@ -21,7 +21,6 @@ import {
 import { postgres } from 'nestjs-hedge/postgres';
 import { spanner } from 'nestjs-hedge/spanner';
 import { sqlite } from 'nestjs-hedge/sqlite';
-import { withRetentionLimits } from '../retention-limits.js';
 import { answer } from './child.js';
 import { contend } from './contend.js';
 import { MESSAGE, runBlockingLoad, runLoad, type LoadShape } from './load.js';
@@ -72,12 +71,17 @@ class EchoController {
 })
 class PodModule {}
 
-/** With `BENCH_RETENTION`, versions are deleted after a second, so that retention always deletes. */
-const RETENTION_LIMITS = { everyMs: 1_000, leastAgeMs: 1_000, keys: 100, rows: 500, pauseMs: 20 };
+/** With `BENCH_RETENTION`, versions are deleted after a second, not after ten minutes, so that retention always deletes. */
+function withRetentionLimits(instance: unknown): unknown {
+  const { kv } = (instance ?? {}) as { kv?: { retention?: unknown } };
+  if (retention === undefined || kv?.retention === undefined) return instance;
+  const retentionLimits = { everyMs: 1_000, leastAgeMs: 1_000, keys: 100, rows: 500, pauseMs: 20 };
+  return { ...(instance as object), kv: { ...kv, retentionLimits } };
+}
 
 const app = await NestFactory.createApplicationContext(PodModule, {
   logger: ['error'],
-  instrument: { instanceDecorator: withRetentionLimits(RETENTION_LIMITS) },
+  instrument: { instanceDecorator: withRetentionLimits },
 });
 app.enableShutdownHooks();
 const leader = app.get(LeaderService);

@@ -40,7 +40,6 @@ import type {
   Sends,
   WatchedFrom,
 } from './protocol.js';
-import { withRetentionLimits } from '../retention-limits.js';
 
 const settings = JSON.parse(process.argv[2]!) as PodSettings;
 
@@ -102,10 +101,17 @@ class Job {
 })
 class PodModule {}
 
+/** Shortens the times of retention, which no option does: a version stays for ten minutes. */
+function withRetentionLimits(instance: unknown): unknown {
+  const { kv } = (instance ?? {}) as { kv?: { retention?: unknown } };
+  if (settings.retention === undefined || kv?.retention === undefined) return instance;
+  return { ...(instance as object), kv: { ...kv, retentionLimits: settings.retention.limits } };
+}
+
 const app = await NestFactory.createApplicationContext(PodModule, {
   logger: new ConsoleLogger({ colors: false }),
   abortOnError: false,
-  instrument: { instanceDecorator: withRetentionLimits(settings.retention?.limits) },
+  instrument: { instanceDecorator: withRetentionLimits },
 }).catch((error: unknown) => {
   console.error(error);
   process.exit(1);
