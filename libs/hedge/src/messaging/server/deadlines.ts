@@ -22,11 +22,6 @@ export class Deadlines<Item extends Timed> {
     return this.#size;
   }
 
-  /** No item expires before this time; Infinity without items. */
-  get next(): number {
-    return this.#size === 0 ? Infinity : this.#earliest * SLOT_MS;
-  }
-
   add(item: Item): void {
     const slot = slotOf(item);
     let items = this.#slots.get(slot);
