@@ -70,8 +70,6 @@ export interface Parts {
   readonly expiryRows: 'in the commit' | 'after it';
   /** A put with a time to live is fenced by the term of its leader. */
   readonly fencesExpiringPuts: boolean;
-  /** The leader knows the owner of a key by its address. */
-  readonly ownersByAddress: boolean;
   driver(...made: ConstructorParameters<typeof SimulatedDriver>): SimulatedDriver;
   heldPermits(timing: HeldPermitsTiming): HeldPermits;
   semaphoreQueue(...made: ConstructorParameters<typeof SemaphoreQueue>): SemaphoreQueue;

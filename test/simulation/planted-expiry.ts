@@ -1,5 +1,10 @@
 import { EXPIRED_SUFFIX, type TransactionOutcome } from '../../libs/hedge/src/database/log-table.js';
-import { Expiry, type ExpiryEffect, type ExpiryInput } from '../../libs/hedge/src/kv/expiry/expiry.core.js';
+import {
+  Expiry,
+  type ExpiringVersion,
+  type ExpiryEffect,
+  type ExpiryInput,
+} from '../../libs/hedge/src/kv/expiry/expiry.core.js';
 import type { PutItem } from '../../libs/hedge/src/kv/group-commit.messages.js';
 import { SimulatedDatabase } from './database.js';
 import type { PlantedBug } from './search.js';
@@ -55,6 +60,28 @@ class IgnoresListedVersions extends Expiry {
   }
 }
 
+/** Knows the owner of a key by its address, with which each incarnation of the simulation begins. */
+class KnowsOwnersByAddress extends Expiry {
+  override step(input: ExpiryInput, now: number): readonly ExpiryEffect[] {
+    if (input.type === 'members') return super.step({ ...input, alive: new Set([...input.alive].map(addressOf)) }, now);
+    if (input.type === 'put') return super.step({ ...input, version: byAddress(input.version) }, now);
+    if (input.type === 'listed') return super.step({ ...input, versions: input.versions.map(byAddress) }, now);
+    if (input.type !== 'looked') return super.step(input, now);
+    return super.step({ ...input, version: input.version && byAddress(input.version) }, now);
+  }
+}
+
+function addressOf(incarnation: string): string {
+  return incarnation.replace(/#\d+$/, '');
+}
+
+function byAddress(version: ExpiringVersion): ExpiringVersion {
+  const { lifetime } = version;
+  if (!('owner' in lifetime)) return version;
+  const { address, incarnation } = lifetime.owner;
+  return { ...version, lifetime: { owner: { address, incarnation: addressOf(incarnation) } } };
+}
+
 /** The deletion of an expired version has no condition. */
 class DeletesAnyVersion extends SimulatedDatabase {
   override appendIf(transactions: readonly (readonly PutItem[])[], leader: string): TransactionOutcome[] {
@@ -101,7 +128,7 @@ export const PLANTED_EXPIRY: Readonly<Record<string, PlantedBug>> = {
     conditions: { fault: 'caller cut off, then its leader crashes', pauseMs: 50 },
   },
   'a key of an earlier process at the same address kept': {
-    parts: { ...SOUND_PARTS, ownersByAddress: true },
+    parts: { ...SOUND_PARTS, expiry: (limits) => new KnowsOwnersByAddress(limits) },
     found: ['K6'],
   },
 };

@@ -61,8 +61,7 @@ export class PodExpiry {
     this.#core = cluster.parts.expiry(EXPIRY_LIMITS);
   }
 
-  step(given: ExpiryInput): void {
-    const input = this.cluster.parts.ownersByAddress ? byAddress(given) : given;
+  step(input: ExpiryInput): void {
     for (const effect of this.#core.step(input, this.host.machine.now().mono)) this.#perform(effect);
   }
 
@@ -136,12 +135,11 @@ export class PodExpiry {
         );
       }
       case 'delete':
-        return this.#bury(effect.call, effect.token, effect.version, [
-          effect.version.key,
-          EXPIRY_PREFIX + effect.version.key,
-        ]);
-      case 'close':
-        return this.#bury(effect.call, effect.token, effect.version, [EXPIRY_PREFIX + effect.version.key]);
+      case 'close': {
+        const { type, call, token, version } = effect;
+        const row = EXPIRY_PREFIX + version.key;
+        return this.#bury(call, token, version, type === 'delete' ? [version.key, row] : [row]);
+      }
       case 'trim': {
         const { call, token, key } = effect;
         const trim = { key: EXPIRY_PREFIX + key, keep: 1, tombstonesBefore: 2n ** 62n, limit: TRIMMED_ROWS };
@@ -192,21 +190,6 @@ export class PodExpiry {
       this.step({ type: 'failed', call });
     });
   }
-}
-
-/** A planted bug: the input with addresses instead of incarnations, which begin with the address. */
-function byAddress(input: ExpiryInput): ExpiryInput {
-  return JSON.parse(
-    JSON.stringify(input, (_, value: unknown) => {
-      if (typeof value === 'bigint') return `${value}n`;
-      if (value instanceof Set) return [...value];
-      return value;
-    }).replaceAll(/(p\d)#\d+/g, '$1'),
-    (key, value: unknown) => {
-      if (key === 'alive') return new Set(value as string[]);
-      return typeof value === 'string' && /^\d+n$/.test(value) ? BigInt(value.slice(0, -1)) : value;
-    },
-  ) as ExpiryInput;
 }
 
 function versionOf({ key, id, timestamp, value }: LogEntry): ExpiringVersion {

@@ -65,7 +65,6 @@ export const SOUND_PARTS: Parts = {
   expiry: (limits) => new Expiry(limits),
   expiryRows: 'in the commit',
   fencesExpiringPuts: true,
-  ownersByAddress: false,
   driver: (...made) => new SimulatedDriver(...made),
   heldPermits: (timing) => new HeldPermits(timing),
   semaphoreQueue: (...made) => new SemaphoreQueue(...made),

@@ -298,7 +298,7 @@ export function kvTransactionHandler(
     timeoutMs: number,
   ): Promise<TransactionResult> {
     // The next leader may have read the expiry rows.
-    if (fence > epoch) throw new HedgeError('NOT_LEADER', 'This pod is not the leader any more', { retryable: true });
+    if (fence > epoch) throw leadsNoMore({ retryable: true });
     const items = [...puts, ...expiring.map((put) => expiry.rowOf(put))];
     try {
       return await expiry.follow(expiring, () =>
@@ -316,8 +316,11 @@ export function kvTransactionHandler(
  */
 export function ofNextLeader(error: unknown): unknown {
   if (!isLeaseLost(error)) return error;
-  const retryable = error.code === 'LEASE_LOST';
-  return new HedgeError('NOT_LEADER', 'This pod is not the leader any more', { cause: error, retryable });
+  return leadsNoMore({ cause: error, retryable: error.code === 'LEASE_LOST' });
+}
+
+function leadsNoMore(options: { readonly cause?: HedgeError; readonly retryable: boolean }): HedgeError {
+  return new HedgeError('NOT_LEADER', 'This pod is not the leader any more', options);
 }
 
 /** The term was over before the last attempt of a put; an earlier attempt may have written it. */

@@ -1,6 +1,5 @@
 import type { MemberId } from '../../common/identity.js';
-import { isSamePosition, type LogPosition } from '../../database/log-table.js';
-import { compareText } from '../../database/text.js';
+import { comparePlaces, isSamePosition, type LogPosition } from '../../database/log-table.js';
 import { DeadlineQueue, type Queued } from './deadline-queue.js';
 
 /** How long a version stays: for a time, or while a process is a member of the group. */
@@ -261,7 +260,7 @@ export class Expiry {
       tracked.rows = 0;
       this.#trimLater(version.key);
     }
-    if (tracked.version === undefined || isLater(version, tracked.version)) this.#expire(tracked, version, now);
+    if (isNewer(version, tracked)) this.#expire(tracked, version, now);
     // Its caller tried it again, or the database has lost the later one.
     else if (!isSamePosition(version, tracked.version)) this.#lookAt(tracked, now);
   }
@@ -388,7 +387,7 @@ export class Expiry {
       for (const version of input.versions) {
         const tracked = this.#track(version.key);
         // A put of this term is later, unless it is a late answer to a put of an earlier term.
-        if (tracked.version === undefined || isLater(version, tracked.version)) this.#expire(tracked, version, now);
+        if (isNewer(version, tracked)) this.#expire(tracked, version, now);
       }
     } else {
       for (const key of input.keys) this.#trimLater(key);
@@ -507,7 +506,6 @@ function ownerOf({ version }: Tracked): string | undefined {
   return version !== undefined && 'owner' in version.lifetime ? version.lifetime.owner.incarnation : undefined;
 }
 
-function isLater(a: LogPosition, b: LogPosition): boolean {
-  if (isSamePosition(a, b)) return false;
-  return a.timestamp === b.timestamp ? compareText(a.id, b.id) > 0 : a.timestamp > b.timestamp;
+function isNewer(version: ExpiringVersion, { version: known }: Tracked): boolean {
+  return known === undefined || comparePlaces(version, known) > 0;
 }

@@ -135,19 +135,14 @@ export class ExpiryRunner {
           return { type: 'looked', call, version: row && this.#parse(row)[0] };
         });
       }
-      case 'delete': {
-        const { call, version } = effect;
-        const { key } = version;
-        return this.#call(call, async () => {
-          const outcome = await this.#bury([key, this.#prefix + key], effect);
-          if (outcome === 'done') this.options.metrics?.add('hedge.kv.expired');
-          return { type: 'deleted', call, outcome };
-        });
-      }
+      case 'delete':
       case 'close': {
-        const { call, version } = effect;
+        const { type, call, version } = effect;
+        const row = this.#prefix + version.key;
         return this.#call(call, async () => {
-          return { type: 'deleted', call, outcome: await this.#bury([this.#prefix + version.key], effect) };
+          const outcome = await this.#bury(type === 'delete' ? [version.key, row] : [row], effect);
+          if (type === 'delete' && outcome === 'done') this.options.metrics?.add('hedge.kv.expired');
+          return { type: 'deleted', call, outcome };
         });
       }
       case 'trim': {
