@@ -170,6 +170,9 @@ const PAGE_KEYS = 5_000;
 /** At the stop of a pod, for the deletion of its keys. */
 const REMOVAL_MS = 2_000;
 
+/** At least one of them is given. */
+type PutLifetime = Pick<KvPutOptions, 'ttlMs' | 'whileAlive'>;
+
 export interface KvStoreDeps {
   readonly gate: StartGate;
   readonly messenger: Messenger;
@@ -184,8 +187,6 @@ export interface KvStoreDeps {
   readonly prefix?: string;
   /** Whether this pod is a member, and not a client. Default: true. */
   readonly isMember?: boolean;
-  /** Receives the keys of `whileAlive`: notify them of each view, and end them when this pod stops. */
-  readonly onAliveKeys?: (keys: AliveKeys) => void;
 }
 
 /**
@@ -210,11 +211,12 @@ export class KvStore {
   readonly #ids = new RowIds();
   readonly #reader: KvReader;
   readonly #prefix: string;
-  readonly #alive: AliveKeys;
+  /** Those of `whileAlive`: to notify of each view, and to end when this pod stops. @internal */
+  readonly aliveKeys: AliveKeys;
 
   constructor(private readonly deps: KvStoreDeps) {
     this.#reader = new KvReader(deps);
-    this.#alive = new AliveKeys({
+    this.aliveKeys = new AliveKeys({
       clock: deps.clock,
       random: Math.random,
       newId: () => this.#ids.next(),
@@ -222,7 +224,6 @@ export class KvStore {
       put: (row, newest, signal) => this.#putAgain(row, newest, signal),
       remove: (key, ifVersion) => this.delete(key, { ifVersion, timeoutMs: REMOVAL_MS }),
     });
-    deps.onAliveKeys?.(this.#alive);
     this.#prefix = deps.prefix ?? '';
   }
 
@@ -245,7 +246,7 @@ export class KvStore {
     assertValue(key, value, this.deps.maxValueBytes);
     checkKeys(`The options of put "${key}"`, options, PUT_OPTIONS);
     const entry = await this.#write('put', key, value, options);
-    if (options.whileAlive === true) this.#alive.keep(entry);
+    if (options.whileAlive === true) this.aliveKeys.keep(entry);
     return entry;
   }
 
@@ -363,10 +364,11 @@ export class KvStore {
     const newId = (): string => this.#ids.next() + (call === 'delete' ? TOMBSTONE_SUFFIX : '');
     try {
       const condition = version !== undefined || ifAbsent ? { follows: version } : undefined;
+      const lifetime = ttlMs !== undefined || whileAlive ? { ttlMs, whileAlive } : undefined;
       const entry =
-        condition === undefined && ttlMs === undefined && !whileAlive
+        condition === undefined && lifetime === undefined
           ? await this.#put(request, { ...row, id: newId() }, key, !append)
-          : await this.#putIf(request, () => ({ ...row, id: newId() }), key, condition, { ttlMs, whileAlive });
+          : await this.#putIf(request, () => ({ ...row, id: newId() }), key, condition, lifetime);
       span.end();
       return entry;
     } catch (error) {
@@ -388,7 +390,7 @@ export class KvStore {
     newRow: () => Omit<KvPut, 'overwrite'>,
     key: string,
     condition: LogCondition | undefined,
-    lifetime: Pick<KvPutOptions, 'ttlMs' | 'whileAlive'>,
+    lifetime: PutLifetime | undefined,
   ): Promise<KvEntry> {
     const { clock } = this.deps;
     const end = clock.now().mono + request.timeoutMs;
@@ -396,8 +398,8 @@ export class KvStore {
       const row = newRow();
       const attempt = { ...request, timeoutMs: Math.max(1, end - clock.now().mono) };
       const { written, newest } =
-        lifetime.ttlMs === undefined && lifetime.whileAlive !== true
-          ? await this.#putOnce(attempt, { ...row, follows: tried?.follows })
+        lifetime === undefined
+          ? await this.#putConditional(attempt, { ...row, follows: tried?.follows })
           : await this.#putExpiring(attempt, row, tried, lifetime);
       if (written !== undefined) return toKvEntry({ ...row, ...written, key });
       const isAbsent = newest === undefined || isTombstone(newest);
@@ -424,7 +426,7 @@ export class KvStore {
     return toKvEntry({ ...row, ...done.written, key });
   }
 
-  async #putOnce(request: PutRequest, put: KvConditionalPut): Promise<KvConditionalPutDone> {
+  async #putConditional(request: PutRequest, put: KvConditionalPut): Promise<KvConditionalPutDone> {
     const payload = bytesPayload(KvConditionalPut.encode(put).finish());
     const { bytes } = await this.deps.messenger.request({ ...request, type: KV_CONDITIONAL_PUT, payload });
     return KvConditionalPutDone.decode(bytes);
@@ -434,7 +436,7 @@ export class KvStore {
     request: PutRequest,
     { fence, ...row }: Omit<KvPut, 'overwrite'>,
     condition: LogCondition | undefined,
-    { ttlMs = 0, whileAlive = false }: Pick<KvPutOptions, 'ttlMs' | 'whileAlive'>,
+    { ttlMs = 0, whileAlive = false }: PutLifetime,
   ): Promise<KvConditionalPutDone> {
     const items = [{ ...row, condition, ttlMs, whileAlive }];
     const payload = bytesPayload(KvTransaction.encode({ items, fence }).finish());

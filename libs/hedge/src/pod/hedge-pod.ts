@@ -86,8 +86,6 @@ export class HedgePod {
   readonly #semaphoreClient: SemaphoreClient;
   readonly #spill: SpillRuntime;
   readonly #watchHub: WatchHub;
-  /** Those of `whileAlive`. */
-  readonly #deleteKeys: () => Promise<void>;
   /** The drains of work that a stop waits for, on leader and follower. */
   readonly #drains: (() => Promise<void>)[] = [];
   #stopReporting: () => void = () => undefined;
@@ -173,7 +171,6 @@ export class HedgePod {
     this.#semaphoreClient = semaphores.client;
     this.#spill = spill;
     this.#watchHub = kv.hub;
-    this.#deleteKeys = kv.deleteKeys;
     this.awaitAtStop(() => messaging.messenger.drainBroadcasts());
     this.awaitAtStop(() => messaging.receiver.drainBroadcasts());
     if (settings.mode === 'off') this.#turnOff();
@@ -229,7 +226,7 @@ export class HedgePod {
     const start = performance.now();
     const { elector, membership } = this.#election;
     this.#leaving ??= this.#stop(this.settings.shutdown.totalMs - this.#closeMs, [
-      ['delete its keys', () => this.#deleteKeys()],
+      ['delete its keys', () => this.kv.aliveKeys.end()],
       ['drain the locks', () => this.#lockManager.drain()],
       ['drain the permits', () => this.#semaphoreClient.drain()],
       ['hand the leadership over', () => elector.stop()],

@@ -23,7 +23,6 @@ import {
   kvPutHandler,
   kvTransactionHandler,
 } from '../kv/group-commit.runner.js';
-import type { AliveKeys } from '../kv/expiry/alive-keys.js';
 import { DEFAULT_EXPIRY_LIMITS } from '../kv/expiry/expiry.core.js';
 import { ExpiryRunner } from '../kv/expiry/expiry.runner.js';
 import { checkKeySpace } from '../kv/key-space.js';
@@ -340,7 +339,6 @@ export function makeKv(
       () => undefined,
     );
   });
-  let aliveKeys: AliveKeys | undefined;
   const store = new KvStore({
     gate,
     messenger,
@@ -352,10 +350,9 @@ export function makeKv(
     maxValueBytes: maxBytes,
     prefix: kv.prefix,
     isMember: mode !== 'client',
-    onAliveKeys: (keys) => (aliveKeys = keys),
   });
-  membership.onChange(() => membership.view && aliveKeys?.viewChanged(membership.view, transport.self));
-  return { store, hub, deleteKeys: async () => aliveKeys?.end() };
+  membership.onChange(() => membership.view && store.aliveKeys.viewChanged(membership.view, transport.self));
+  return { store, hub };
 }
 
 /** The spill stores of this pod, with the RAM and disk that its options offer. */
