@@ -63,7 +63,7 @@ function makeTrouble(cluster: Cluster, until: number): void {
   network.faults = { drop: share(0.1), duplicate: share(0.3), maxDelayMs: random.skewed(2, 300) };
   const faults = { failBefore: share(0.5), failAfter: share(0.2), late: share(0.1), slow: share(0.3) };
   connection.faults = faults;
-  const later = (ms: number, run: () => void): void => world.after(ms, () => world.now < until && run());
+  const later = (ms: number, run: () => void): void => void world.after(ms, () => world.now < until && run());
   const next = (): void => {
     if (world.now >= until) return;
     const leader = cluster.pods().find(({ term }) => term !== undefined);

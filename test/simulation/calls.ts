@@ -79,7 +79,7 @@ export class DatabaseConnection {
     };
     const cancel = thread.after(this.timeoutMs, () => answer({ type: 'unknown' }));
     const answerAfter = (ms: number, outcome: Outcome<Result>): void =>
-      world.after(ms, () => thread.deliver(() => answer(outcome)));
+      void world.after(ms, () => thread.deliver(() => answer(outcome)));
     // Its caller has no answer.
     const arriveLate = (time: number): void => {
       if (random.chance(0.5)) return;
@@ -121,7 +121,7 @@ export class DatabaseConnection {
       if (!(error instanceof LockWait)) throw error;
       this.world.count(waitedMs === 0 ? 'database: waits for a lock' : 'database: still waits for a lock');
       if (waitedMs < error.timeoutMs) {
-        return this.world.after(LOCK_POLL_MS, () => this.#perform(effect, then, waitedMs + LOCK_POLL_MS));
+        return void this.world.after(LOCK_POLL_MS, () => this.#perform(effect, then, waitedMs + LOCK_POLL_MS));
       }
       this.world.count('database: lock timeout');
       return then({ type: 'not-done' });

@@ -118,7 +118,7 @@ export class Links {
     };
     const receiver = this.endAt(member.address);
     if (receiver === undefined || !receiver.alive) {
-      return world.after(network.delay(caller.self.address), () => caller.run(() => fail('refused')));
+      return void world.after(network.delay(caller.self.address), () => caller.run(() => fail('refused')));
     }
     if (receiver.self.incarnation !== member.incarnation) {
       return step(caller, () => fail('another process', { incarnation: receiver.self.incarnation }));

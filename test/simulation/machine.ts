@@ -1,5 +1,5 @@
 import type { Instant } from '../../libs/hedge/src/common/clock.js';
-import type { Event, World } from './world.js';
+import type { World } from './world.js';
 
 /** How fast a machine's clocks run against true time, 1 for exactly. */
 export interface ClockRates {
@@ -76,17 +76,17 @@ export class Machine implements Thread {
   after(ms: number, run: () => void): () => void {
     let cancelled = false;
     const due = this.now().mono + ms;
-    const wait = (left: number): Event => this.world.schedule(left / this.rates.mono, () => this.deliver(ring));
+    const wait = (left: number): (() => void) => this.world.after(left / this.rates.mono, () => this.deliver(ring));
     const ring = (): void => {
       if (cancelled) return;
       const left = due - this.now().mono;
-      if (left > 1e-6) event = wait(left);
+      if (left > 1e-6) cancelWait = wait(left);
       else run();
     };
-    let event = wait(Math.max(0, ms));
+    let cancelWait = wait(Math.max(0, ms));
     return () => {
       cancelled = true;
-      event.run = undefined;
+      cancelWait();
     };
   }
 

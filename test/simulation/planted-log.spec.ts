@@ -1,25 +1,8 @@
-import { beforeAll, describe, expect, it } from '@jest/globals';
+import { describe } from '@jest/globals';
 import { PLANTED_EXPIRY } from './planted-expiry.js';
 import { PLANTED_JOBS } from './planted-jobs.js';
 import { PLANTED_LOG } from './planted-log.js';
-import { seedThatFinds } from './search.js';
-import { simulate } from './simulate.js';
+import { itFindsEach } from './planted-suite.js';
 
-/** Within this many seeds every planted bug shows; the rarest needs about ten. */
-const SEEDS_TO_FIND = 300;
-
-describe('the simulation of the log and of jobs', () => {
-  beforeAll(() => {
-    Error.stackTraceLimit = 3;
-  });
-
-  it.each(Object.entries({ ...PLANTED_LOG, ...PLANTED_EXPIRY, ...PLANTED_JOBS }))(
-    'finds a planted bug: %s',
-    async (_, bug) => {
-      const { parts, conditions } = bug;
-      const seed = await seedThatFinds(bug, SEEDS_TO_FIND, (one) => simulate(one, parts, undefined, conditions));
-      expect(seed).toBeDefined();
-    },
-    30 * 60_000,
-  );
-});
+describe('the simulation of the log and of jobs', () =>
+  itFindsEach({ ...PLANTED_LOG, ...PLANTED_EXPIRY, ...PLANTED_JOBS }));

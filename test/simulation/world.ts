@@ -1,4 +1,4 @@
-export interface Event {
+interface Event {
   readonly at: number;
   readonly order: number;
   /** Undefined when it was cancelled. */
@@ -24,17 +24,12 @@ export class World {
     return this.#now;
   }
 
-  /** Runs it after that time. */
-  after(ms: number, run: () => void): void {
-    this.schedule(ms, run);
-  }
-
-  /** As `after`. To cancel the event, set its `run` to undefined. */
-  schedule(ms: number, run: () => void): Event {
+  /** Runs it after that time. The returned function cancels. */
+  after(ms: number, run: () => void): () => void {
     this.#order += 1;
-    const event = { at: this.#now + ms, order: this.#order, run };
+    const event: Event = { at: this.#now + ms, order: this.#order, run };
     this.#push(event);
-    return event;
+    return () => void (event.run = undefined);
   }
 
   /** Runs all events until then, and `check` after each. */
